@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::parse::{FIELDS, without_mark};
-
-/// The field that makes a record a request.
-const FEATURES: &str = "features";
+use crate::parse::{FEATURES, FIELDS, without_mark};
 
 /// The places of the columns. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
 pub(crate) struct ColumnPaths(Option<Arc<Columns>>);
 
 #[derive(Debug, Default)]
@@ -31,15 +30,17 @@ struct Node {
     fields: BTreeMap<String, Node>,
 }
 
-impl ColumnPaths {
+impl TryFrom<Vec<String>> for ColumnPaths {
+    type Error = String;
+
     /// Reads `column=path` for each column, where the path names fields with points between them. A column without a path
     /// is a field of the record.
     ///
     /// # Errors
     /// For an entry without a name, a column that is named twice, and a path that leads through another column.
-    pub(crate) fn new(entries: &[String]) -> Result<Self, String> {
+    fn try_from(entries: Vec<String>) -> Result<Self, String> {
         let mut columns = Columns::default();
-        for entry in entries {
+        for entry in &entries {
             let (name, path) =
                 entry.split_once('=').map_or((entry.trim(), entry.trim()), |(name, path)| (name.trim(), path.trim()));
             if name.is_empty() || path.contains('=') || path.split('.').any(str::is_empty) {
@@ -57,7 +58,9 @@ impl ColumnPaths {
         }
         Ok(Self((!entries.is_empty()).then(|| Arc::new(columns))))
     }
+}
 
+impl ColumnPaths {
     /// Whether none are set.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -188,7 +191,7 @@ mod tests {
     use super::*;
 
     fn paths(entries: &[&str]) -> Result<ColumnPaths, String> {
-        ColumnPaths::new(&entries.iter().map(|&it| it.to_owned()).collect::<Vec<_>>())
+        ColumnPaths::try_from(entries.iter().map(|&it| it.to_owned()).collect::<Vec<_>>())
     }
 
     fn request(json: &str) -> Result<String, String> {

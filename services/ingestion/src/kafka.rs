@@ -1,5 +1,6 @@
 //! What becomes of one record of the request topic: an item, an error outcome or a dead letter.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,8 @@ impl KafkaIngress {
         match request_id.filter(|_| self.request_id_is_identity) {
             Some(request_id) => {
                 // ids of another topic are those of other clients
-                let caller = if self.reader.has_model() { format!("kafka:{topic}") } else { "kafka".to_owned() };
+                let caller: Cow<'_, str> =
+                    if self.reader.has_model() { format!("kafka:{topic}").into() } else { "kafka".into() };
                 let id = RequestId::of_key(&caller, request_id);
                 (id, id.result_partition(partitions))
             }

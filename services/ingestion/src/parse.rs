@@ -34,7 +34,7 @@ use crate::request::ParsedRequest;
 use body::Body;
 pub(crate) use body::FIELDS;
 use error_context::ErrorContext;
-pub(crate) use error_context::confluent_schema;
+pub(crate) use error_context::{FEATURES, confluent_schema};
 pub(crate) use features::repeated;
 pub use limits::{MAX_ROW_BYTES, MAX_TEXT_BYTES};
 pub use line::{Line, parse_line};

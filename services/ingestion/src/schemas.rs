@@ -21,11 +21,11 @@ pub(crate) use known::{id_in_header, start};
 /// The JSON of an Avro value, for the fuzz target.
 #[cfg(fuzzing)]
 pub(crate) fn avro_json(schema: &str, value: &[u8]) -> Result<Vec<u8>, String> {
-    avro::request(&avro_schema::AvroSchema::parse(schema, std::collections::BTreeMap::new())?, value)
+    avro::request(&avro_schema::AvroSchema::parse(schema, std::collections::BTreeMap::new())?, value, false)
 }
 
 /// The JSON of a Protobuf value, for the fuzz target.
 #[cfg(fuzzing)]
 pub(crate) fn protobuf_json(schema: &str, value: &[u8]) -> Result<Vec<u8>, String> {
-    protobuf::request(&protobuf::compile(schema, &[])?, value)
+    protobuf::request(&protobuf::compile(schema, &[])?, value, false)
 }

@@ -81,7 +81,7 @@ pub struct IngestionSettings {
     /// The model of records that name none; empty for the default model.
     pub record_model: String,
     /// Where columns stand in records that have not the fields of a request: `COLUMN=FIELD.FIELD`.
-    pub record_columns: Vec<String>,
+    pub(crate) record_columns: ColumnPaths,
     /// Most values of a row, over every protocol; 0 for 4,096 or the width of the widest version of its model.
     pub max_row_values: usize,
 }
@@ -95,9 +95,6 @@ impl IngestionSettings {
         if !(1..=MAX_RECORD_ROWS).contains(&self.max_record_rows) {
             let text = format!("is {}, expected 1 to {MAX_RECORD_ROWS}", self.max_record_rows);
             problems.add("ingestion.max_record_rows", text);
-        }
-        if let Err(why) = ColumnPaths::new(&self.record_columns) {
-            problems.add("ingestion.record_columns", why);
         }
         if !self.record_columns.is_empty() && self.max_record_rows > 1 {
             let text = "is set, and such a record is one row: leave ingestion.max_record_rows at 1";

@@ -97,9 +97,7 @@ pub fn stage(
     let (batcher, batch_partition) = start_batcher(&placement, requests, host, metrics.clone(), arbiter);
     let model_rows = ModelRows::new(directory.clone(), &settings.models.name, settings.ingestion.max_row_values);
     let schemas = Schemas::default();
-    let reader = RecordReader::new(&settings.ingestion, schemas.clone());
-    let reader = reader.map_err(|why| StartError::setting("ingestion.record_columns", why))?;
-    let reading = (tracer.clone(), &model_rows, reader);
+    let reading = (tracer.clone(), &model_rows, RecordReader::new(&settings.ingestion, schemas.clone()));
     let kafka = kafka_ingress(settings, &bus.kafka, host, placement.partitions, reading);
     let cache_scopes = CacheScopes::new(settings.auth.separate_cache);
     let partition = Arc::clone(&batch_partition);

@@ -43,7 +43,7 @@ pub fn stage(
     let component = host.lifecycle().register("prediction predictor");
     let delivery = &host.settings().delivery;
     let work = Work::new(scope, versions, outlets, shadow, section, delivery.in_flight);
-    let (work, threads) = (work.with_window(delivery.dedupe_window), section.threads);
+    let (work, threads) = (work.parking_for(delivery.longest_wait()), section.threads);
     let predictor = Predictor::start_in_arbiter(arbiter, move |_| Predictor::new(work, threads, component));
     #[expect(clippy::disallowed_methods, reason = "permits bound the mailbox")]
     let inlet = Inlet::new(move |delivery| predictor.do_send(FeaturesReceived(delivery)));

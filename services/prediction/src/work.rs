@@ -48,13 +48,9 @@ pub(crate) struct Work {
     batch: usize,
     inline_row: Duration,
     times: PriorityTimes,
-    /// How long a row may wait for a version.
+    /// How long a row may wait for a version that is being loaded: one version must not hold up the others.
     longest_parked: Duration,
 }
-
-/// How long a row may wait for a version that is being loaded, of the dedupe window. A partition is held back when its oldest
-/// work is half a window old, and one version must not hold up the others.
-const LONGEST_PARKED: f64 = 0.375;
 
 impl Work {
     pub(crate) fn new(
@@ -84,9 +80,9 @@ impl Work {
         }
     }
 
-    /// The same, where the ids of answers are remembered for `window`.
-    pub(crate) fn with_window(self, window: Duration) -> Self {
-        Self { longest_parked: window.mul_f64(LONGEST_PARKED), ..self }
+    /// The same, where rows wait for a version for at most so long.
+    pub(crate) fn parking_for(self, longest_parked: Duration) -> Self {
+        Self { longest_parked, ..self }
     }
 
     /// Puts a delivery's rows into the queue.

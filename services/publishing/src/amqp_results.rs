@@ -11,10 +11,6 @@ use forebay_bus::{Ack, RabbitMqSettings};
 use forebay_contract::{Context, ItemId, Origin, now_us};
 use forebay_runtime::{Host, StageSpan, StartError, TraceContext};
 
-/// How long sending is retried, of the dedupe window. A partition of results is held back when its oldest work is half a
-/// window old, and a RabbitMQ server that stays away must not hold up the results of Kafka and HTTP requests.
-const RETRY: f64 = 0.375;
-
 type Send = dyn Fn(Answer, Ack, Vec<StageSpan>) + std::marker::Send + Sync;
 type Replied = dyn Fn(ItemId) + std::marker::Send + Sync;
 
@@ -24,7 +20,8 @@ pub struct AmqpReplies {
     exchange: Option<Arc<str>>,
     send: Arc<Send>,
     replied: Arc<Replied>,
-    /// How long sending is retried.
+    /// How long sending is retried. A RabbitMQ server that stays away must not hold up the results of Kafka and HTTP
+    /// requests.
     retry: Duration,
 }
 
@@ -52,7 +49,7 @@ pub fn open(
     let (sender, announcer) = (sink.clone(), sink.clone());
     let mut replies = AmqpReplies::new(sink.exchange(), move |answer, ack, spans| sender.send(answer, ack, spans));
     replies.replied = Arc::new(move |item| announcer.replied(item));
-    replies.retry = host.settings().delivery.dedupe_window.mul_f64(RETRY);
+    replies.retry = host.settings().delivery.longest_wait();
     Ok(Some((replies, sink)))
 }
 

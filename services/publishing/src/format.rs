@@ -58,7 +58,7 @@ pub fn write(context: &Context, outcome: &Outcome, answered_us: u64, times: Time
                 cached: answer.cached,
                 latency_ms,
                 trace_id,
-                fallback_from: Some(answer.fallback_from.as_str()).filter(|version| !version.is_empty()),
+                fallback_from: answer.fallback_from(),
                 probabilities: &score.probabilities,
                 classes: score.class_labels(),
             },

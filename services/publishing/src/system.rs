@@ -100,8 +100,7 @@ pub fn stage(
         let redispatch = redispatch(address);
         let tracker = Arc::new(DeliveryTracker { deduplicator, metrics, reporter, redispatch });
         let Outlets { result_topic, amqp_replies, replies, .. } = outlets;
-        let settings = results;
-        let revocations = noted;
+        let (settings, revocations) = (results, noted);
         let dispatcher =
             Dispatcher { settings, times, scope, result_topic, amqp_replies, replies, tracker, lookup, revocations };
         Publisher::new(dispatcher, component)

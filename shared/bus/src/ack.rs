@@ -75,6 +75,10 @@ struct State {
 }
 
 impl State {
+    fn has_left(&self, record: Option<RequestRecord>) -> Option<bool> {
+        self.on_end.lock().as_ref()?.has_left(record)
+    }
+
     fn close(&self, done: bool) {
         if !done {
             self.failed.store(true, Ordering::Release);
@@ -132,12 +136,11 @@ impl Ack {
     /// answers it. With `record`, this is about that one of the records that share the acknowledgement; one that was read
     /// again since, by this process, has not left.
     pub fn has_left(&self, record: Option<RequestRecord>) -> bool {
-        let left = |state: &Arc<State>| state.on_end.lock().as_ref().and_then(|on_end| on_end.has_left(record));
         match &self.states {
             Shares::None => false,
-            Shares::One(state) => left(state) == Some(true),
+            Shares::One(state) => state.has_left(record) == Some(true),
             Shares::Many(states) => {
-                let known = states.iter().filter_map(left);
+                let known = states.iter().filter_map(|state| state.has_left(record));
                 known.reduce(|one, other| one && other) == Some(true)
             }
         }
@@ -146,9 +149,7 @@ impl Ack {
     /// Ends this share of work that has left, see [`Ack::has_left`]: it is not done where it was taken from, and of what
     /// others share the acknowledgement nothing has to be delivered again.
     pub fn leave(mut self, record: Option<RequestRecord>) {
-        let left =
-            |state: &State| state.on_end.lock().as_ref().and_then(|on_end| on_end.has_left(record)) == Some(true);
-        let close = |state: &Arc<State>| state.close(!left(state));
+        let close = |state: &Arc<State>| state.close(state.has_left(record) != Some(true));
         match std::mem::replace(&mut self.states, Shares::None) {
             Shares::None => {}
             Shares::One(state) => close(&state),

@@ -253,7 +253,7 @@ impl Mesh {
             return Err(StartError::failed(format!("no stage serves the edge {topic}")));
         }
         if self.kafka && self.is_in_memory(RESULTS.spec()) {
-            let answers = self.edges(Stage::Publishing)?.sink();
+            let answers = self.edges(Stage::Publishing)?.records();
             self.edges(Stage::Ingestion)?.answered_through(answers);
         }
         let messages = self.sources.start(&self.host, &self.settings, &mut self.edges)?;

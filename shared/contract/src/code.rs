@@ -96,8 +96,13 @@ impl ErrorCode {
 
     /// Whether the same request may succeed when it is sent again later.
     pub fn retryable(self) -> bool {
-        self.status() == 429 || self.status() >= 500
+        is_retryable(self.status())
     }
+}
+
+/// Whether the same request may succeed when it is sent again after an answer with this HTTP status.
+pub fn is_retryable(status: u16) -> bool {
+    status == 429 || status >= 500
 }
 
 impl fmt::Display for ErrorCode {

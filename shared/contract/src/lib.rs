@@ -28,7 +28,7 @@ mod time;
 mod value;
 
 pub use batch::{Batch, Item, MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Packing};
-pub use code::{ErrorCode, NOT_FINITE, Problem, UNDEFINED, list_names};
+pub use code::{ErrorCode, NOT_FINITE, Problem, UNDEFINED, is_retryable, list_names};
 pub use codec::{DecodeError, decode, encode};
 pub use context::{Context, ContextFields};
 pub use directory::DirectoryKey;

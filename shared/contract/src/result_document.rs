@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{ClassLabel, Label, Problem, Score};
+use crate::{Answer, ClassLabel, Label, Problem, Score};
 
 /// A row's prediction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -146,6 +146,13 @@ impl Serialize for ClassLabel<'_> {
             Self::Float(value) => serializer.serialize_f64(*value),
             Self::Text(text) => serializer.serialize_str(text),
         }
+    }
+}
+
+impl Answer {
+    /// The version that was requested, if another one answered.
+    pub fn fallback_from(&self) -> Option<&str> {
+        Some(self.fallback_from.as_str()).filter(|version| !version.is_empty())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use forebay_contract::is_retryable;
 use rustc_hash::FxHashSet;
 
 use super::{MemoryStore, RedisStore, ResultId, StoredAnswer, Submission, Unfinished};
@@ -23,7 +24,7 @@ pub(crate) enum StoredResult {
 impl StoredResult {
     /// Whether it is an error that may be another answer the next time. Under an `Idempotency-Key` it is not kept.
     pub(crate) fn may_be_repeated(&self) -> bool {
-        matches!(self, Self::Answered(StoredAnswer { status: 429 | 500.., .. }))
+        matches!(self, Self::Answered(answer) if is_retryable(answer.status))
     }
 }
 

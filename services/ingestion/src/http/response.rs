@@ -35,7 +35,7 @@ pub(crate) struct ManyAnswer<'a> {
     pub trace_id: Option<String>,
     /// The version that was requested, if another one answered at least one of the rows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fallback_from: Option<String>,
+    pub fallback_from: Option<&'a str>,
     /// The version of each row, if they differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub model_versions: Vec<Option<String>>,
@@ -145,7 +145,7 @@ impl PredictResponse {
             cached: answer.cached,
             latency_ms: LatencyMs::Shortest(head.latency_us),
             trace_id: head.trace_id.as_deref(),
-            fallback_from: Some(answer.fallback_from.as_str()).filter(|version| !version.is_empty()),
+            fallback_from: answer.fallback_from(),
             probabilities: &score.probabilities,
             classes: score.class_labels(),
         };
@@ -176,7 +176,7 @@ impl PredictResponse {
             model_version: (!differ).then_some(label),
             timestamp: head.arrived_us / 1000,
             model: first.model.clone(),
-            fallback_from: fallback_from(&answers),
+            fallback_from: answers.iter().flatten().find_map(|(answer, _)| answer.fallback_from()),
             cached: answers.iter().flatten().all(|(answer, _)| answer.cached),
             latency_ms: LatencyMs::Shortest(head.latency_us),
             trace_id: head.trace_id.clone(),
@@ -200,13 +200,6 @@ impl PredictResponse {
         };
         Self::new(Some(code), &body)
     }
-}
-
-/// The version that was requested, where another one has answered a row.
-fn fallback_from(answers: &[Option<(Answer, Score)>]) -> Option<String> {
-    let wanted =
-        |(answer, _): &(Answer, Score)| Some(answer.fallback_from.clone()).filter(|version| !version.is_empty());
-    answers.iter().flatten().find_map(wanted)
 }
 
 #[cfg(test)]

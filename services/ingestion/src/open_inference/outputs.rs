@@ -97,7 +97,7 @@ pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput], own: &str
         return Err(Problem::new(ErrorCode::Internal, "the answer has no row"));
     };
     let version = Some(first.version).filter(|version| answers.iter().all(|(answer, _)| answer.version == *version));
-    let (model, fallback_from) = (first.model.clone(), first.fallback_from.clone());
+    let (model, fallback_from) = (first.model.clone(), first.fallback_from().map(str::to_owned));
     let (rows, cached) = (answers.len(), answers.iter().filter(|(answer, _)| answer.cached).count());
     let scores: Vec<Score> = answers.into_iter().map(|(_, score)| score).collect();
     let default = [RequestedOutput { name: PREDICT.to_owned(), ..RequestedOutput::default() }];
@@ -105,7 +105,6 @@ pub(crate) fn answer(rows: RowOutcomes, requested: &[RequestedOutput], own: &str
     let separate = Some(model_output(requested)?).filter(|computed| *computed != PREDICT);
     let context = Context { model: &model, own, separate };
     let outputs = requested.iter().map(|output| tensor(output, &scores, &context)).collect::<Result<_, _>>()?;
-    let fallback_from = Some(fallback_from).filter(|from| !from.is_empty());
     Ok(InferAnswer { model, version, fallback_from, rows, cached, outputs })
 }
 

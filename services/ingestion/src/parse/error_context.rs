@@ -19,7 +19,7 @@ pub(super) struct ErrorContext {
 }
 
 /// The field that holds the rows.
-pub(super) const FEATURES: &str = "features";
+pub(crate) const FEATURES: &str = "features";
 
 /// The path of a value, as errors show it.
 #[derive(Clone, Copy, Debug)]

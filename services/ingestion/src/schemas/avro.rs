@@ -5,17 +5,12 @@ use super::byte_reader::ByteReader;
 use super::json_text::{FEATURES, JsonText};
 
 /// The request that a value makes, as JSON. A record with a field `features` has the fields of a request; the fields of
-/// any other record are the columns of a row.
+/// any other record are the columns of a row. `selective`: only some of the values are read later, see
+/// [`JsonText::selective`].
 ///
 /// # Errors
 /// What does not fit the schema, and where.
-#[cfg(any(test, fuzzing))]
-pub(super) fn request(schema: &AvroSchema, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    read(schema, bytes, false)
-}
-
-/// As `request`, where `selective` says that only some of the values are read later.
-pub(super) fn read(schema: &AvroSchema, bytes: &[u8], selective: bool) -> Result<Vec<u8>, String> {
+pub(super) fn request(schema: &AvroSchema, bytes: &[u8], selective: bool) -> Result<Vec<u8>, String> {
     let AvroType::Record(fields) = schema.resolve(&schema.root) else {
         return Err("the schema is no record".to_owned());
     };
@@ -153,6 +148,16 @@ impl<'r> ValueReader<'r> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn json(fields: &str, bytes: &[u8]) -> Result<String, String> {
+        let schema = format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
+        let schema = AvroSchema::parse(&schema, BTreeMap::new()).unwrap();
+        request(&schema, bytes, false).map(|json| String::from_utf8(json).unwrap())
+    }
+
     #[test]
     fn what_no_row_can_have_is_an_object_where_only_some_values_are_read() {
         let fields = r#"{"name":"b","type":"bytes"},{"name":"f","type":{"type":"fixed","name":"F","size":2}},
@@ -162,19 +167,9 @@ mod tests {
         let mut value = vec![4, 1, 2, 3, 4];
         value.extend(f64::INFINITY.to_le_bytes());
         value.push(14);
-        let json = String::from_utf8(read(&schema, &value, true).unwrap()).unwrap();
+        let json = String::from_utf8(request(&schema, &value, true).unwrap()).unwrap();
         assert_eq!(json, r#"{"features":{"b":{},"f":{},"d":{},"n":7}}"#);
-        assert_eq!(request(&schema, &value).unwrap_err(), "b: bytes are no value of a row");
-    }
-
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn json(fields: &str, bytes: &[u8]) -> Result<String, String> {
-        let schema = format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
-        let schema = AvroSchema::parse(&schema, BTreeMap::new()).unwrap();
-        request(&schema, bytes).map(|json| String::from_utf8(json).unwrap())
+        assert_eq!(request(&schema, &value, false).unwrap_err(), "b: bytes are no value of a row");
     }
 
     #[test]

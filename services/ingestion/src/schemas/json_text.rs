@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 /// The field that makes a record a request.
-pub(super) const FEATURES: &str = "features";
+pub(super) use crate::parse::FEATURES;
 /// Values nested deeper than this are refused: a record may hold itself.
 const MAX_DEPTH: usize = 32;
 /// The most JSON that one record may become, in bytes. Values without bytes of their own cannot fill the memory.

@@ -52,8 +52,8 @@ impl Schemas {
         Some(match &*schema {
             Schema::Unusable(why) => Err(excerpt(why)),
             Schema::Json => Ok(json_request(value.slice(FRAME..))),
-            Schema::Avro(schema) => of_schema(id, avro::read(schema, &value[FRAME..], selective)),
-            Schema::Protobuf(schema) => of_schema(id, protobuf::read(schema, &value[FRAME..], selective)),
+            Schema::Avro(schema) => of_schema(id, avro::request(schema, &value[FRAME..], selective)),
+            Schema::Protobuf(schema) => of_schema(id, protobuf::request(schema, &value[FRAME..], selective)),
         })
     }
 

@@ -27,17 +27,12 @@ const MAX_INDEXES: usize = 32;
 const MAX_VALUES: usize = 1 << 17;
 
 /// The request that a value makes, as JSON: the indexes of its message, then the message. One with a field `features` has
-/// the fields of a request; the fields of any other are the columns of a row.
+/// the fields of a request; the fields of any other are the columns of a row. `selective`: only some of the values are read
+/// later, see [`JsonText::selective`].
 ///
 /// # Errors
 /// What does not fit the schema, and where.
-#[cfg(any(test, fuzzing))]
-pub(super) fn request(schema: &ProtobufSchema, value: &[u8]) -> Result<Vec<u8>, String> {
-    read(schema, value, false)
-}
-
-/// As `request`, where `selective` says that only some of the values are read later.
-pub(super) fn read(schema: &ProtobufSchema, value: &[u8], selective: bool) -> Result<Vec<u8>, String> {
+pub(super) fn request(schema: &ProtobufSchema, value: &[u8], selective: bool) -> Result<Vec<u8>, String> {
     let mut bytes = ByteReader::new(value);
     let of = message(schema, &mut bytes)?;
     let json = JsonText::of_record(of.has_features, value.len()).selective(selective);

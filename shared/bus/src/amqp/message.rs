@@ -67,7 +67,7 @@ pub type AmqpMessages = Vec<AmqpMessage>;
 impl AmqpMessage {
     /// A message without properties: what tests begin with.
     pub fn new(payload: Bytes, ack: Ack) -> Self {
-        Self::read(&BasicProperties::default(), payload, 0, ack, Arc::default())
+        Self::read(&BasicProperties::default(), payload, 0, MessageIdentity::random(), ack, Arc::default())
     }
 
     /// When the ack is answered, the message goes to the queue's dead-letter exchange instead of being forgotten.
@@ -101,6 +101,7 @@ impl AmqpMessage {
         properties: &BasicProperties,
         payload: Bytes,
         tag: u64,
+        identity: Arc<MessageIdentity>,
         ack: Ack,
         reject: Arc<AtomicBool>,
     ) -> Self {
@@ -119,7 +120,7 @@ impl AmqpMessage {
             timestamp: *properties.timestamp(),
             headers: properties.headers().as_ref().map(read_headers).unwrap_or_default(),
             tag,
-            identity: MessageIdentity::random(),
+            identity,
             ack,
             reject,
         }
@@ -195,7 +196,14 @@ mod tests {
     use super::*;
 
     fn read(properties: &BasicProperties) -> AmqpMessage {
-        AmqpMessage::read(properties, Bytes::from_static(b"{}"), 7, Ack::none(), Arc::default())
+        AmqpMessage::read(
+            properties,
+            Bytes::from_static(b"{}"),
+            7,
+            MessageIdentity::random(),
+            Ack::none(),
+            Arc::default(),
+        )
     }
 
     #[test]

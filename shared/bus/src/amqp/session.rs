@@ -205,9 +205,8 @@ impl Session {
 
     fn hand_on(&self, tag: u64, original: Original) -> AmqpMessage {
         let (settled, reject) = (self.settled.clone(), Arc::new(AtomicBool::new(false)));
-        let mut message =
-            AmqpMessage::read(&original.properties, original.data.clone(), tag, Ack::none(), Arc::clone(&reject));
-        message.identity = Arc::clone(&original.identity);
+        let (data, identity, rejected) = (original.data.clone(), Arc::clone(&original.identity), Arc::clone(&reject));
+        let mut message = AmqpMessage::read(&original.properties, data, tag, identity, Ack::none(), rejected);
         message.ack = Ack::new(move |outcome| {
             let ending = match outcome {
                 AckOutcome::Done if reject.load(Ordering::Acquire) => Ending::Rejected,

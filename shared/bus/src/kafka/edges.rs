@@ -137,11 +137,6 @@ impl Edges {
         self.sink.clone()
     }
 
-    /// The producer of the stage.
-    pub(crate) fn sink(&self) -> RecordSink {
-        self.sink.clone()
-    }
-
     /// The work of the sources that start from now on is answered through `answers`, the records of another stage of this
     /// process: partitions leave when what was sent there is settled.
     pub(crate) fn answered_through(&mut self, answers: RecordSink) {

@@ -86,8 +86,8 @@ pub(crate) struct SourceSpec {
     pub(crate) revoke_budget: RevokeBudget,
     pub(crate) pace: IntakePace,
     pub(crate) permits: StagePermits,
-    /// `delivery.dedupe_window`: a partition is held back while its oldest work is older than half of it.
-    pub(crate) window: Duration,
+    /// A partition is held back while its oldest work is older than this.
+    pub(crate) held_back_after: Duration,
     pub(crate) events: Arc<dyn EdgeEvents>,
     /// For batches that cannot be read.
     pub(crate) dead_letters: DeadLetters,
@@ -152,7 +152,7 @@ impl Source {
             generation,
             positions,
             permits: spec.permits,
-            holds: Holds::new(spec.window / 2),
+            holds: Holds::new(spec.held_back_after),
             events: spec.events,
             heartbeat: spec.heartbeat,
             on_first: spec.on_first,

@@ -170,6 +170,17 @@ impl DeliverySettings {
     /// Longest value of `max_timeout`: a process in which a record has been in work for ten minutes ends.
     pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(9 * 60);
 
+    /// How old the oldest unfinished record of a partition may be; then the partition is held back.
+    pub fn held_back_after(&self) -> Duration {
+        self.dedupe_window / 2
+    }
+
+    /// How long a record may wait for one thing, such as a server that is away, without its partition being held back, which
+    /// would hold up all others.
+    pub fn longest_wait(&self) -> Duration {
+        self.held_back_after().mul_f64(0.75)
+    }
+
     fn check(&self, problems: &mut Problems) {
         if self.in_flight < Self::MIN_IN_FLIGHT {
             let text = format!(

@@ -28,7 +28,7 @@ fn schema(source: &str) -> ProtobufSchema {
 }
 
 fn read(schema: &ProtobufSchema, bytes: &[u8]) -> Result<String, String> {
-    request(schema, bytes).map(|json| String::from_utf8(json).unwrap())
+    request(schema, bytes, false).map(|json| String::from_utf8(json).unwrap())
 }
 
 /// What a message of `fields` becomes, the first of its file.

@@ -45,7 +45,7 @@ impl Edges {
             revoke_budget,
             pace: IntakePace::default(),
             permits,
-            window: self.host.settings().delivery.dedupe_window,
+            held_back_after: self.host.settings().delivery.held_back_after(),
             events,
             dead_letters: self.dead_letters(),
             heartbeat,

@@ -207,14 +207,13 @@ impl Context {
 
     pub(super) fn new(retries: Sender<Retry>, events: Arc<dyn EdgeEvents>, wants_offsets: bool) -> Self {
         let (auth_failure, contact) = (AuthFailure::default(), BrokerContact::default());
-        let fatal = AtomicBool::new(false);
         Self {
             retries: Mutex::new(retries),
             spread: AtomicU32::new(0),
             events,
             auth_failure,
             contact,
-            fatal,
+            fatal: AtomicBool::new(false),
             offsets: OffsetReports::new(wants_offsets),
         }
     }

@@ -273,7 +273,7 @@ mod tests {
             heartbeat: Lifecycle::new().heartbeat("test"),
             on_assigned: Arc::new(|_| ()),
             on_leaving: Arc::new(|| ()),
-            revoke_budget: RevokeBudget { work: Duration::ZERO, sends: Duration::ZERO, barrier: None },
+            revoke_budget: RevokeBudget::of_work(Duration::ZERO),
         });
         let keys = [topics.key("t.low", 1), topics.key("t", 1)];
         context.state.offsets.assign(&keys, 1);

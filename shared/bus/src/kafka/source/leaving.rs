@@ -13,8 +13,8 @@ use crate::kafka::producer::PassedSends;
 pub(super) struct Leaving {
     list: TopicPartitionList,
     since: Instant,
-    /// What was sent before their work was over, once it is; `None` in it where the work does not end in such records.
-    settling: Option<Option<PassedSends>>,
+    /// What was sent before their work was over, once it is.
+    settling: Option<PassedSends>,
     reported: bool,
 }
 
@@ -51,9 +51,9 @@ impl SourceContext {
         let sends = settling.get_or_insert_with(|| {
             // from here on the stage that answers drops what is left, see `Ack::has_left`
             self.state.offsets.give_up(&keys);
-            budget.passed()
+            budget.barrier.raise()
         });
-        let settled = sends.as_mut().is_none_or(PassedSends::are_settled);
+        let settled = sends.are_settled();
         let closing = self.closing.load(Ordering::Acquire);
         if !settled && (elapsed < budget.sends || !closing) {
             // the partitions stay with this process until it has ended: the new owner must not write beside it

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaResult;
 
 use super::SourceContext;
 use super::positions::BROKER;
-use crate::kafka::producer::{PassedSends, RecordSink, SendBarrier};
+use crate::kafka::producer::{RecordSink, SendBarrier};
 
 /// Time for ending what is in flight of a revoked partition.
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ pub(crate) struct RevokeBudget {
     /// For records to topics of clients that were sent before, counted from the revocation: they must not be written beside
     /// the new owner's, so the process ends when they are not settled.
     pub(crate) sends: Duration,
-    /// What these records pass; `None` where the work does not end in such records.
-    pub(crate) barrier: Option<SendBarrier>,
+    /// What these records pass; nothing does where the work does not end in such records.
+    pub(crate) barrier: SendBarrier,
 }
 
 impl RevokeBudget {
@@ -31,18 +31,18 @@ impl RevokeBudget {
     pub(crate) fn new(sink: &RecordSink, session: Duration) -> Self {
         match sink.is_for_clients() {
             true => Self { work: session / 2, ..Self::answered_through(sink, session / 8 * 5) },
-            false => Self { work: Self::WORK, sends: session / 2, barrier: None },
+            false => Self::of_work(Self::WORK),
         }
+    }
+
+    /// The budget of work that ends in no records to clients.
+    pub(crate) fn of_work(work: Duration) -> Self {
+        Self { work, sends: work, barrier: SendBarrier::default() }
     }
 
     /// The budget of a stage whose work ends in records of another one in this process, within `sends` in all.
     pub(crate) fn answered_through(answers: &RecordSink, sends: Duration) -> Self {
-        Self { work: Self::WORK, sends: sends.max(2 * Self::WORK), barrier: Some(answers.barrier()) }
-    }
-
-    /// What has been sent and may be unsettled.
-    pub(super) fn passed(&self) -> Option<PassedSends> {
-        self.barrier.as_ref().map(SendBarrier::raise)
+        Self { work: Self::WORK, sends: sends.max(2 * Self::WORK), barrier: answers.barrier() }
     }
 }
 

@@ -64,13 +64,13 @@ pub(super) fn spec(servers: &str, lifecycle: &Lifecycle, permits: &Permits) -> S
         dead_letters: DeadLetters::logged("test", Arc::new(NoEvents)),
         heartbeat: lifecycle.heartbeat("kafka source requests"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
-        revoke_budget: RevokeBudget { work: Duration::from_millis(800), sends: Duration::ZERO, barrier: None },
+        revoke_budget: RevokeBudget::of_work(Duration::from_millis(800)),
         pace: IntakePace::default(),
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
         on_first: None,
         commits: None,
-        window: Duration::from_secs(120),
+        held_back_after: Duration::from_secs(60),
     }
 }
 
@@ -91,6 +91,17 @@ pub(super) fn start_with(spec: SourceSpec, dead_letters: DeadLetters) -> (Source
 /// A source that sends what it takes.
 pub(super) fn start(spec: SourceSpec) -> (Source, Receiver<Delivery<RawBatch>>) {
     start_with(spec, DeadLetters::logged("ingestion", Arc::new(NoEvents)))
+}
+
+/// A source that has both partitions, what it takes, and when partitions leave.
+fn start_with_both(mut spec: SourceSpec) -> (Source, Receiver<Delivery<RawBatch>>, Receiver<()>) {
+    let (assigned, arrived) = channel();
+    spec.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.len()));
+    let (leaving, left) = channel();
+    spec.on_leaving = Arc::new(move || _ = leaving.send(()));
+    let (source, deliveries) = start(spec);
+    wait_until(LONG, "the partitions", || arrived.try_iter().last() == Some(2));
+    (source, deliveries, left)
 }
 
 /// The group's committed offset in partition 0 of a topic, and its metadata.
@@ -314,13 +325,8 @@ fn partitions_leave_when_their_work_is_done() {
     let (cluster, lifecycle) = (cluster(), watched());
     let servers = cluster.bootstrap_servers();
     let mut keeps = spec(&servers, &lifecycle, &Permits::new(1024));
-    keeps.revoke_budget = RevokeBudget { work: LONG, sends: Duration::ZERO, barrier: None };
-    let (assigned, arrived) = channel();
-    keeps.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.to_vec()));
-    let (leaving, left) = channel();
-    keeps.on_leaving = Arc::new(move || _ = leaving.send(()));
-    let (first, deliveries) = start(keeps);
-    wait_until(LONG, "the partitions", || arrived.try_iter().last().is_some_and(|all| all.len() == 2));
+    keeps.revoke_budget = RevokeBudget::of_work(LONG);
+    let (first, deliveries, left) = start_with_both(keeps);
     let unfinished = [0, 1].map(|partition| {
         produce_to(&servers, partition, "slow");
         deliveries.recv_timeout(LONG).unwrap()
@@ -346,13 +352,8 @@ fn work_that_is_late_has_left_and_its_partition_follows_when_what_was_sent_is_se
     let servers = cluster.bootstrap_servers();
     let (mut keeps, barrier) = (spec(&servers, &lifecycle, &Permits::new(1024)), SendBarrier::default());
     let work = Duration::from_millis(300);
-    keeps.revoke_budget = RevokeBudget { work, sends: LONG, barrier: Some(barrier.clone()) };
-    let (assigned, arrived) = channel();
-    keeps.on_assigned = Arc::new(move |partitions: &[i32]| _ = assigned.send(partitions.to_vec()));
-    let (leaving, left) = channel();
-    keeps.on_leaving = Arc::new(move || _ = leaving.send(()));
-    let (first, deliveries) = start(keeps);
-    wait_until(LONG, "the partitions", || arrived.try_iter().last().is_some_and(|all| all.len() == 2));
+    keeps.revoke_budget = RevokeBudget { work, sends: LONG, barrier: barrier.clone() };
+    let (first, deliveries, left) = start_with_both(keeps);
     let late = [0, 1].map(|partition| {
         produce_to(&servers, partition, "late");
         (partition, deliveries.recv_timeout(LONG).unwrap())
@@ -424,7 +425,7 @@ fn a_partition_whose_oldest_work_does_not_end_is_held_back_and_the_others_flow()
     let (cluster, lifecycle) = (cluster(), watched());
     let (servers, events) = (cluster.bootstrap_servers(), Arc::new(Readiness::default()));
     let mut holds = spec(&servers, &lifecycle, &Permits::new(2048));
-    holds.window = BOUND * 2;
+    holds.held_back_after = BOUND;
     holds.events = Arc::clone(&events) as Arc<dyn EdgeEvents>;
     let (source, deliveries) = start(holds);
     produce_to(&servers, 0, "{}");

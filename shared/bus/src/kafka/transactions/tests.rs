@@ -70,13 +70,13 @@ fn bench() -> Bench {
         heartbeat: Lifecycle::new().heartbeat("test"),
         dead_client: DeadClientCheck::dead_when(&Arc::default()),
         dead_letters: letters(),
-        revoke_budget: RevokeBudget { work: Duration::from_millis(800), sends: Duration::ZERO, barrier: None },
+        revoke_budget: RevokeBudget::of_work(Duration::from_millis(800)),
         pace: IntakePace::default(),
         on_assigned: Arc::new(|_| ()),
         on_leaving: Arc::new(|| ()),
         on_first: None,
         commits: Some(sink.source()),
-        window: Duration::from_secs(120),
+        held_back_after: Duration::from_secs(60),
     };
     let (taken, deliveries) = channel();
     let take = move |delivery| drop(taken.send(delivery));
