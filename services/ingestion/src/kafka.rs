@@ -96,9 +96,10 @@ impl KafkaIngress {
         let partitions = self.partitions.max(1);
         match request_id.filter(|_| self.request_id_is_identity) {
             Some(request_id) => {
-                // ids of another topic are those of other clients
+                // ids of another topic are those of other clients; lanes are one topic
+                let whole = &self.topics[Lane::Normal.index()];
                 let caller: Cow<'_, str> =
-                    if self.reader.has_model() { format!("kafka:{topic}").into() } else { "kafka".into() };
+                    if self.reader.has_model() { format!("kafka:{whole}").into() } else { "kafka".into() };
                 let id = RequestId::of_key(&caller, request_id);
                 (id, id.result_partition(partitions))
             }
@@ -250,6 +251,18 @@ mod tests {
         let nameless =
             accepted(ingress(true).accept(record(1, r#"{"features":[1]}"#), Lane::Normal, 0, Duration::ZERO));
         assert_eq!(nameless.context.request_id(), RequestId::of_record("in", 1, 1, 5));
+    }
+
+    #[test]
+    fn a_request_id_is_one_in_all_lanes_and_another_on_a_topic_with_a_model_of_its_own() {
+        let id = |topic: &str, lane: Lane| {
+            let topics = Lane::ALL.map(|lane| lane.topic(topic).into());
+            let ingress = KafkaIngress { topics, reader: RecordReader::of_model("m"), ..ingress(true) };
+            let text = r#"{"request_id":"a","features":[1]}"#;
+            accepted(ingress.accept(record(1, text), lane, 0, Duration::ZERO)).context.request_id()
+        };
+        assert_eq!(id("in", Lane::High), id("in", Lane::Low));
+        assert_ne!(id("in", Lane::High), id("other", Lane::High));
     }
 
     #[test]

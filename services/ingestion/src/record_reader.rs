@@ -48,6 +48,12 @@ impl RecordReader {
         Self { limit: RowLimit { rows, setting: None }, ..Self::default() }
     }
 
+    /// Reads records of one row for a model, in JSON.
+    #[cfg(test)]
+    pub(crate) fn of_model(model: &str) -> Self {
+        Self { model: model.into(), ..Self::default() }
+    }
+
     /// Reads a record.
     ///
     /// # Errors
